@@ -205,7 +205,11 @@ def test_some_blocks_alone_leave_the_other_claims_undecided() -> None:
     decided = {name for name, verdict in by_claim.items() if verdict != "undecided"}
     assert decided == {"iad-1000", "agnostic-1000", "tag-n-train-1000", "whole-chain", "null"}
     assert len(sensitivity._tables(numbers)[0].rows) == 1
-    assert sensitivity._plots(numbers)
+    plots = {plot.name: plot for plot in sensitivity._plots(numbers)}
+    assert set(plots["z-local"].data["two-prong"]) == {
+        *("cwola-56", "template-56", "tnt-56", "tnt-template-56"),
+        "before any cut",
+    }
 
 
 def test_patterns_without_a_block_and_studies_that_need_all_are_refused() -> None:

@@ -33,7 +33,7 @@ __all__ = [
 
 _TOLD = "missing", "value_error", "extra_forbidden", "json_invalid"
 """Faults that say what is wrong without the value."""
-_MOST = 60
+_MOST = 100
 """Characters of a value that are shown."""
 
 
@@ -159,17 +159,13 @@ def reason(error: Exception) -> str:
 
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        value = first["input"]
-        told = first["type"] in _TOLD or not isinstance(value, str | int | float)
-        got = "" if told or not place else f" (got {repr(value)[:_MOST]})"
-        return f"{place}: {fault(first)}{got}".removeprefix(": ")
+        return f"{'.'.join(map(str, first['loc']))}: {fault(first)}".removeprefix(": ")
     text = " ".join(str(getattr(error, "strerror", None) or error).split())
     return f"{type(error).__name__}: {text}" if isinstance(error, LookupError) else text
 
 
 def fault(detail: Mapping[str, Any]) -> str:
-    """Return in words what is wrong with one value of a validation.
+    """Return in words what is wrong with one value of a validation, and the value.
 
     Parameters
     ----------
@@ -178,9 +174,13 @@ def fault(detail: Mapping[str, Any]) -> str:
 
     Examples
     --------
-    >>> fault({"msg": "Input should be greater than 0"})
-    'must be greater than 0'
+    >>> fault({"type": "greater_than", "msg": "Input should be greater than 0", "input": -1})
+    'must be greater than 0 (got -1)'
     """
     message = str(detail["msg"]).removeprefix("Value error, ")
     message = re.sub(r", unable to parse.*| or instance of \w+", "", message)
-    return re.sub(r"^Input should (be|have) ", r"must \1 ", message)
+    message = re.sub(r"^Input should (be|have) ", r"must \1 ", message)
+    if detail["type"] in _TOLD:
+        return message
+    value = repr(detail["input"])
+    return f"{message} (got {value[:_MOST]}{'...' * (len(value) > _MOST)})"

@@ -155,9 +155,8 @@ class SettingsText:
             if isinstance(item["input"], str | int | float):
                 listed = yaml.safe_dump([item["input"]], default_flow_style=True, width=LARGEST)
                 return f"{where}: {_dotted(path)}: {message}: write {_cut(listed.strip())}"
-        if item["type"] in ("value_error", "missing"):
-            return f"{where}: {_dotted(path)}: {message}"
-        return f"{where}: {_dotted(path)}: {message} (got {_short(item['input'])})"
+            message += f" (got {_cut(repr(item['input']))})"
+        return f"{where}: {_dotted(path)}: {message}"
 
     def _written(self, item: Any) -> Path:
         """Return a place without what only pydantic adds: tags of unions, '[key]', '[list]'."""
@@ -226,10 +225,6 @@ def _integers(value: Any, path: Path = ()) -> Iterator[tuple[Path, int]]:
         items = value.items() if isinstance(value, Mapping) else enumerate(value)
         for key, one in items:
             yield from _integers(one, (*path, key if isinstance(key, int) else str(key)))
-
-
-def _short(value: Any) -> str:
-    return _cut(repr(value))
 
 
 def _cut(text: str) -> str:

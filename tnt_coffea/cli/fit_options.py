@@ -181,7 +181,7 @@ def _checked(model: type[Any], values: dict[str, Any], option: str = "") -> Any:
     except ValidationError as error:
         first = error.errors()[0]
         name = option or str(first["loc"][0]).replace("_", "-")
-        msg = f"--{name}: {fault(first)}, got {first['input']}"
+        msg = f"--{name}: {fault(first)}"
         raise ConfigError(msg) from error
 
 

@@ -524,10 +524,10 @@ def _starts(
     background: Fits,
     centres: Array | None,
 ) -> list[tuple[Array, NDArray[np.intp]]]:
-    """Return where to begin, and which toys have a positive score there.
+    """Return where to begin, and which toys do.
 
-    First mu = 0; then, in few events, the best fit with a signal that is too large; then shifted
-    signals with the mu that their score suggests.
+    First mu = 0, those whose score is positive; then, of few events, the best fit with a signal
+    that is too large; then shifted signals of positive score with the mu that it suggests.
     """
     x = background.parameters()
     starts = [(x, np.flatnonzero(_score(channels, observed, x)[0] > 0))]

@@ -396,8 +396,7 @@ def _by_pyhf(
     reported = pyhf_test(models, engine.discovery(models))
     model = reported.model
     data = joined_data(model, {channel.name: channel.observed for channel in models})
-    sparse = engine.is_sparse([channel.observed[None] for channel in models])[0]
-    start = list(reported.test.best) if sparse else None  # there may be two maxima
+    start = None if reported.start is None else reported.start.tolist()
     mu = guess
     try:
         with numpy_backend():

@@ -221,12 +221,15 @@ class PyhfTest:
         Its result.
     scale
         Signal events at mu = 1.
+    start
+        All parameters from which fits of mu begin, where that is not the model's own place.
     """
 
     channels: tuple[Channel, ...]
     model: Any
     test: HistFactoryTest
     scale: float
+    start: Array | None = None
 
     @property
     def mu_hat(self) -> float:
@@ -290,7 +293,7 @@ def pyhf_test(channels: Sequence[Channel], check: Discovery) -> PyhfTest:
     test = background_test(
         model, joined_data(model, counts), best_start=start, moved=_movable(channels, model)
     )
-    return PyhfTest(tuple(channels), model, test, scale)
+    return PyhfTest(tuple(channels), model, test, scale, start)
 
 
 def asimov_closure(reported: PyhfTest) -> float:

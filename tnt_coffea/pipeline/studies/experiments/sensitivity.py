@@ -97,9 +97,13 @@ _LOW_TAU21: Mapping[str, Mapping[str, Any]] = {
 }
 
 
+def _trees(name: str) -> dict[str, Any]:
+    return {"classifier": {**TREES, "features": FEATURES[name]}}
+
+
 def _ceilings(name: str) -> dict[str, dict[str, Any]]:
     """Return the idealised detectors on one set of features."""
-    trees = {"classifier": {**TREES, "features": FEATURES[name]}}
+    trees = _trees(name)
     return {
         f"iad-{name}": {"kind": "optimal_cwola", **_OF_REGION, **trees},
         f"iad-jets-{name}": {"kind": "optimal_cwola_per_jet", **_OF_REGION, **trees},
@@ -108,7 +112,7 @@ def _ceilings(name: str) -> dict[str, dict[str, Any]]:
 
 def _with_features(name: str) -> dict[str, Mapping[str, Any]]:
     """Return the methods on one set of features."""
-    trees = {"classifier": {**TREES, "features": FEATURES[name]}}
+    trees = _trees(name)
     return {
         f"cwola-{name}": {"kind": "cwola", **trees},
         f"template-{name}": {"kind": "template_classifier", "template": _NO_ESTIMATE, **trees},
@@ -119,12 +123,8 @@ def _with_features(name: str) -> dict[str, Mapping[str, Any]]:
 
 def _tagged_template(name: str) -> dict[str, Mapping[str, Any]]:
     """Return Tag N' Train with the template of a window for background, on one set of features."""
-    trees = {"classifier": {**TREES, "features": FEATURES[name]}}
     tagged = {"kind": "tag_n_train", "after": _FIRST, "reweight": "none", "template": _NO_ESTIMATE}
-    return {
-        **_LOW_TAU21,
-        f"tnt-template-{name}": {**tagged, **trees},
-    }
+    return {**_LOW_TAU21, f"tnt-template-{name}": {**tagged, **_trees(name)}}
 
 
 GROUPS: Mapping[str, Group] = {
@@ -380,6 +380,7 @@ def _claims(found: Found) -> list[Claim]:
 
 _Read = Callable[[Found, str, int, str], Value]
 _FIGURES = {"max_sic": "max SIC", "sic_0.001": "SIC at 0.1 %", "sic_0.01": "SIC at 1 %"}
+_BEFORE = "before any cut"
 _X = "signal events N beside a million of background"
 
 
@@ -390,8 +391,8 @@ def _read(key: str) -> _Read:
 def _curves(
     found: Found, methods: Sequence[str], read: _Read, *, null: bool = False
 ) -> dict[str, dict[str, list[Banded]]]:
-    """Return medians with bands by signal and method."""
-    panels: dict[str, dict[str, list[Banded]]] = {}
+    """Return medians with bands by signal and method, of those that have any."""
+    panels: dict[str, dict[str, list[Banded]]] = {signal: {} for signal in SIGNALS}
     for signal in SIGNALS:
         for method in methods:
             points = [
@@ -400,13 +401,14 @@ def _curves(
                 if _has(found, signal, number, method)
                 and (value := read(found, signal, number, method)).values
             ]
-            panels.setdefault(signal, {})[method] = points
+            if points:
+                panels[signal][method] = points
     return panels
 
 
 def _plots(found: Found) -> list[Plot]:
     plots = []
-    looks = looks_of(_shown())
+    looks = looks_of([*_shown(), _BEFORE])
     for key in ("max_sic", "sic_0.001"):
         papers = {
             signal: {f"{one.name} ({one.source.split()[0]})": one.points for one in curves}
@@ -432,9 +434,10 @@ def _plots(found: Found) -> list[Plot]:
     ):
         panels = _curves(found, _searched(), read, null=True)
         if name == "z-local":
-            before = _curves(found, _searched()[:1], _z_of("before"), null=True)
+            before = _curves(found, _searched(), _z_of("before"), null=True)
             for signal, own in before.items():
-                panels[signal]["before any cut"] = next(iter(own.values()))
+                if own:  # the same whatever the method
+                    panels[signal][_BEFORE] = next(iter(own.values()))
         lines = dict.fromkeys(SIGNALS, 3.0)
         plots.append(
             study_plot(
@@ -442,7 +445,7 @@ def _plots(found: Found) -> list[Plot]:
                 f"{title}, against the number of signal events",
                 "Of the bump hunt at the end of the chain. Medians over injections into one "
                 "background, and the central 68 %; dashed: 3.",
-                median_scan(panels, x=_X, y=title, lines=lines),
+                median_scan(panels, x=_X, y=title, looks=looks, lines=lines),
                 panels,
             )
         )
