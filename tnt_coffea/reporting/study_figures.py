@@ -241,7 +241,9 @@ def median_scan(
         for panel in figure.axes
         for handle, text in zip(*panel.get_legend_handles_labels(), strict=True)
     }
-    figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=3)
+    figure.legend(
+        shown.values(), shown.keys(), loc="outside lower center", ncols=2 if papers else 3
+    )
     return figure
 
 

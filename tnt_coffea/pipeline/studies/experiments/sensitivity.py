@@ -408,7 +408,7 @@ def _curves(
 
 def _plots(found: Found) -> list[Plot]:
     plots = []
-    looks = looks_of([*_shown(), _BEFORE])
+    looks = looks_of(_shown()) | {_BEFORE: ("black", "-", _BEFORE)}
     for key in ("max_sic", "sic_0.001"):
         papers = {
             signal: {f"{one.name} ({one.source.split()[0]})": one.points for one in curves}
