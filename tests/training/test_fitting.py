@@ -296,11 +296,16 @@ def test_steps_of_other_backends_give_the_numbers_of_tensorflow() -> None:
     losses, trained = [], []
     for steps in (fitting._compiled, fitting._by_keras):
         own = model()
-        step, evaluate, answer = steps(own, fitting.cross_entropy, keras.optimizers.Adam(0.01))
-        batch = inputs, targets, weights
-        losses.append([float(one) for one in step([batch] * 3)])
-        losses[-1] += [float(one) for one in evaluate([batch])]
-        losses[-1] += [value for one in answer([inputs] * 2) for value in backend.array(one)]
+        step, evaluate = steps(own, fitting.cross_entropy, keras.optimizers.Adam(0.01))
+        batches = (
+            {name: np.stack([values] * 3) for name, values in inputs.items()},
+            np.stack([targets] * 3),
+            np.stack([weights] * 3),
+        )
+        losses.append(list(step(batches)))
+        sums, outputs = evaluate(batches)
+        assert outputs.shape == (3, 20)
+        losses[-1] += [*sums, *outputs.ravel()]
         trained.append(own.get_weights())
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
     for first, second in zip(*trained, strict=True):

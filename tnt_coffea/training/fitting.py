@@ -42,6 +42,8 @@ __all__ = [
 
 _TOGETHER = 2**23
 """Most input values that the backend gets in one call, in whole batches: 32 MiB."""
+_KEPT = 2
+"""Most calls whose validation events stay in memory: those of full batches, and the rest."""
 
 
 Loss = Callable[[Any, Any], Any]
@@ -328,19 +330,24 @@ def fit(
             msg = f"no jets to {name}: use more events, or fewer folds"
             raise TrainingError(msg)
     steps = epochs * -(-len(training) // optimizer.batch)
-    step, evaluate, answer = _steps(model, loss, optimizer, steps)
+    step, evaluate = _steps(model, loss, optimizer, steps)
     losses: list[float] = []
     validation_losses: list[float] = []
     merits: list[float] = []
     seconds: list[float] = []
     best, best_epoch, best_weights = np.inf, 0, model.get_weights()
-    in_order = np.arange(len(validation))
+    validated = _in_order(validation, optimizer.batch)
     for epoch in range(epochs):
         began = perf_counter()
         order = seeds.generator(seed, "epoch", epoch).permutation(len(training))
         rng = seeds.generator(seed, "change", epoch)
-        losses.append(_mean_loss(step, training, order, optimizer.batch, change, mix_up, rng))
-        validation_losses.append(_mean_loss(evaluate, validation, in_order, optimizer.batch))
+        taught = (
+            step(_changed(training, places, change, mix_up, rng))
+            for places in _several(training, order, optimizer.batch)
+        )
+        losses.append(_mean(taught, training))
+        answers = [evaluate(batches) for batches in validated()]
+        validation_losses.append(_mean((sums for sums, _ in answers), validation))
         if not np.isfinite(losses[-1] + validation_losses[-1]):
             msg = (
                 f"the loss is not finite in epoch {epoch + 1} ({losses[-1]}, validation "
@@ -349,7 +356,7 @@ def fit(
             raise TrainingError(msg)
         current = validation_losses[-1]
         if merit is not None:
-            outputs = _collected(answer, validation, optimizer.batch)
+            outputs = np.concatenate([_flat(given) for _, given in answers])
             merits.append(merit(validation.targets, outputs))
             current = -merits[-1]
         if after_epoch is not None:
@@ -374,60 +381,82 @@ def fit(
     )
 
 
-def _mean_loss(
-    step: _Step,
-    batches: Batches,
-    order: IntArray,
-    size: int,
-    change: Change | None = None,
-    mix_up: float = 0.0,
-    rng: np.random.Generator | None = None,
-) -> float:
-    def made(chosen: IntArray) -> _Batch:
-        inputs = batches.inputs(chosen)
-        if change is not None and rng is not None:
-            inputs = change(inputs, rng)
-        targets, weights = batches.targets[chosen], batches.weights[chosen]
-        if mix_up and rng is not None:
-            return mixed_up(inputs, targets, weights, mix_up, rng)
-        return inputs, targets, weights
-
-    total = sum(
-        float(value)
-        for several in _several(batches, order, size)
-        for value in step(map(made, several))
-    )
+def _mean(sums: Iterable[Float32Array], batches: Batches) -> float:
+    total = sum(float(value) for several in sums for value in several)
     return total / float(np.abs(batches.weights).sum(dtype=np.float64))
 
 
-def _several(batches: Batches, order: IntArray, size: int) -> Iterator[list[IntArray]]:
-    """Yield the places of batches of events, those of full size several together."""
+def _several(batches: Batches, order: IntArray, size: int) -> Iterator[IntArray]:
+    """Yield the (batch, event) places of batches of events, those of full size several together."""
     values = sum(one.size for one in batches.inputs(order[:1]).values())
     whole = len(order) // size * size
     together = max(1, _TOGETHER // (max(1, values) * size)) * size
     for start in range(0, whole, together):
         own = order[start : min(start + together, whole)]
-        yield list(own.reshape(-1, size))
+        yield own.reshape(-1, size)
     if whole < len(order):
-        yield [order[whole:]]
+        yield order[None, whole:]
 
 
 _Batch = tuple[Mapping[str, Any], Any, Any]
-"""Inputs, targets and weights."""
+"""Inputs (batch, event, ...) by name, targets and weights (batch, event), of one size."""
 
 
-_Step = Callable[[Iterable[_Batch]], Iterable[Any]]
-"""Function of batches of one size to the sum of the weighted losses of each."""
+_Step = Callable[[_Batch], Any]
+"""Function of batches to the (batch,) sums of the weighted losses."""
 
 
-_Answer = Callable[[Iterable[Mapping[str, Any]]], Iterable[Any]]
-"""Function of the inputs of batches of one size to the outputs of the model for each."""
+_Evaluate = Callable[[_Batch], tuple[Any, Any]]
+"""Function of batches to those sums and the (batch, event, ...) outputs of the model."""
+
+
+def _read(batches: Batches, places: IntArray) -> _Batch:
+    inputs = {
+        name: values.reshape(*places.shape, *values.shape[1:])
+        for name, values in batches.inputs(places.ravel()).items()
+    }
+    return inputs, batches.targets[places], batches.weights[places]
+
+
+def _changed(
+    batches: Batches,
+    places: IntArray,
+    change: Change | None,
+    mix_up: float,
+    rng: np.random.Generator,
+) -> _Batch:
+    every = _read(batches, places)
+    if change is None and not mix_up:
+        return every
+    made = []
+    for own, wanted, weight in _each(every):
+        shown = own if change is None else change(dict(own), rng)
+        made.append(
+            mixed_up(shown, wanted, weight, mix_up, rng) if mix_up else (shown, wanted, weight)
+        )
+    changed, targets, weights = zip(*made, strict=True)
+    inputs = {name: np.stack([one[name] for one in changed]) for name in every[0]}
+    return inputs, np.stack(targets), np.stack(weights)
+
+
+def _in_order(batches: Batches, size: int) -> Callable[[], Iterable[_Batch]]:
+    """Return a function that gives all events in their order; few are read once."""
+    places = list(_several(batches, np.arange(len(batches)), size))
+    if len(places) > _KEPT:
+        return lambda: (_read(batches, own) for own in places)
+    kept = [_read(batches, own) for own in places]
+    return lambda: kept
+
+
+def _flat(outputs: Any) -> Float32Array:
+    values = np.asarray(outputs)
+    return values.reshape(-1, *values.shape[2:])
 
 
 def _steps(
     model: Any, loss: Loss, settings: OptimizerSettings, steps: int
-) -> tuple[_Step, _Step, _Answer]:
-    """Return a step of training, one of validation and the outputs, as the backend takes them."""
+) -> tuple[_Step, _Evaluate]:
+    """Return a step of training and one of validation, as the backend takes them."""
     keras = backend.keras()
     rate = _one_cycle(settings.learning_rate, steps) if settings.one_cycle else None
     if rate is None:
@@ -459,7 +488,7 @@ def _one_cycle(highest: float, steps: int) -> Any:
     return OneCycle()
 
 
-def _compiled(model: Any, loss: Loss, optimizer: Any) -> tuple[_Step, _Step, _Answer]:
+def _compiled(model: Any, loss: Loss, optimizer: Any) -> tuple[_Step, _Evaluate]:
     # Keras' own `fit` gives the same numbers, but takes a second more to start; a call for each
     # batch takes three times as long where networks are small.
     tf = backend.tensorflow()
@@ -470,12 +499,23 @@ def _compiled(model: Any, loss: Loss, optimizer: Any) -> tuple[_Step, _Step, _An
     }
     of_events = tf.TensorSpec((None, None), tf.float32)
 
-    def compiled(of_one: Callable[[Any], Any], *signature: Any) -> Any:
-        @tf.function(input_signature=signature)  # type: ignore[untyped-decorator]
+    def compiled(of_one: Callable[[Any], Any], gives: Any) -> Callable[[_Batch], Any]:
+        @tf.function(  # type: ignore[untyped-decorator]
+            input_signature=(inputs_of, of_events, of_events)
+        )
         def of_each(*batches: Any) -> Any:
-            return tf.map_fn(of_one, batches, fn_output_signature=tf.float32, parallel_iterations=1)
+            return tf.map_fn(of_one, batches, fn_output_signature=gives, parallel_iterations=1)
 
-        return of_each
+        # Its traced form: to find it anew takes a call as long as a step of a small network.
+        traced = of_each.get_concrete_function()
+        tensor = partial(tf.convert_to_tensor, dtype=tf.float32)
+
+        def called(batch: _Batch) -> Any:
+            inputs, targets, weights = batch
+            named = {name: tensor(inputs[name]) for name in inputs_of}
+            return traced(named, tensor(targets), tensor(weights))
+
+        return called
 
     def step(batch: Any) -> Any:
         inputs, targets, weights = batch
@@ -488,32 +528,17 @@ def _compiled(model: Any, loss: Loss, optimizer: Any) -> tuple[_Step, _Step, _An
 
     def evaluate(batch: Any) -> Any:
         inputs, targets, weights = batch
-        return tf.reduce_sum(weights * loss(targets, evaluated(model, inputs)))
+        outputs = evaluated(model, inputs)
+        return tf.reduce_sum(weights * loss(targets, outputs)), outputs
 
-    def answer(batch: Any) -> Any:
-        return evaluated(model, batch[0])
-
-    def summed(of_one: Callable[[Any], Any]) -> _Step:
-        of_each = compiled(of_one, inputs_of, of_events, of_events)
-
-        def sums(batches: Iterable[_Batch]) -> Any:
-            inputs, targets, weights = zip(*batches, strict=True)
-            return of_each(_stacked(inputs), np.stack(targets), np.stack(weights)).numpy()
-
-        return sums
-
-    # Not compiled, the outputs of every epoch take longer than its training.
-    outputs = compiled(answer, inputs_of)
-    return summed(step), summed(evaluate), lambda batches: outputs(_stacked(batches)).numpy()
+    taught, judged = compiled(step, tf.float32), compiled(evaluate, (tf.float32, tf.float32))
+    return (
+        lambda batch: taught(batch).numpy(),
+        lambda batch: tuple(values.numpy() for values in judged(batch)),
+    )
 
 
-def _stacked(batches: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return inputs (batch, event, ...) by name."""
-    several = list(batches)
-    return {name: np.stack([one[name] for one in several]) for name in several[0]}
-
-
-def _by_keras(model: Any, loss: Loss, optimizer: Any) -> tuple[_Step, _Step, _Answer]:
+def _by_keras(model: Any, loss: Loss, optimizer: Any) -> tuple[_Step, _Evaluate]:
     keras = backend.keras()
     names = [item.name for item in model.inputs]
 
@@ -540,22 +565,31 @@ def _by_keras(model: Any, loss: Loss, optimizer: Any) -> tuple[_Step, _Step, _An
     learner = Learner()
     learner.compile(optimizer=optimizer)
 
-    def summed(on_batch: Callable[..., Any]) -> _Step:
-        def step(batch: _Batch) -> float:
-            inputs, targets, weights = batch
+    def summed(on_batch: Callable[..., Any], batches: _Batch) -> Float32Array:
+        sums = []
+        for inputs, targets, weights in _each(batches):
             learner.reset_metrics()  # else it is the mean of all batches so far
             values = on_batch(
                 tuple(inputs[name] for name in names), targets, weights, return_dict=True
             )
-            return float(values["loss"]) * len(targets)
+            sums.append(float(values["loss"]) * len(targets))
+        return np.array(sums, np.float32)
 
-        return partial(map, step)
+    def evaluate(batches: _Batch) -> tuple[Any, Any]:
+        outputs = [backend.array(evaluated(model, inputs)) for inputs, *_ in _each(batches)]
+        return summed(learner.test_on_batch, batches), np.stack(outputs)
 
-    return (
-        summed(learner.train_on_batch),
-        summed(learner.test_on_batch),
-        partial(map, partial(evaluated, model)),
-    )
+    return partial(summed, learner.train_on_batch), evaluate
+
+
+def _each(batches: _Batch) -> Iterator[_Batch]:
+    inputs, targets, weights = batches
+    for number in range(len(targets)):
+        yield (
+            {name: values[number] for name, values in inputs.items()},
+            targets[number],
+            weights[number],
+        )
 
 
 def evaluated(model: Any, inputs: Mapping[str, Any], *, training: bool = False) -> Any:
@@ -584,13 +618,10 @@ def _as_wanted(wanted: Any, inputs: Mapping[str, Any]) -> Any:
 
 def outputs_of(model: Any, batches: Batches, size: int) -> Float32Array:
     """Return the (event,) or (event, output) outputs of a model, `size` events at a time."""
-    return _collected(partial(map, partial(evaluated, model)), batches, size)
-
-
-def _collected(answer: _Answer, batches: Batches, size: int) -> Float32Array:
+    every = np.arange(len(batches))
     parts = [
-        backend.array(outputs)
-        for several in _several(batches, np.arange(len(batches)), size)
-        for outputs in answer(map(batches.inputs, several))
+        backend.array(evaluated(model, batches.inputs(own)))
+        for places in _several(batches, every, size)
+        for own in places
     ]
     return np.concatenate(parts)
