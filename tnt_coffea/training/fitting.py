@@ -41,9 +41,8 @@ __all__ = [
 ]
 
 _TOGETHER = 2**23
-"""Most input values that the backend gets in one call, in whole batches: 32 MiB."""
-_KEPT = 2
-"""Most calls whose validation events stay in memory: those of full batches, and the rest."""
+"""Most input values that the backend gets in one call, in whole batches, and most that events may
+have to be read only once: 32 MiB."""
 
 
 Loss = Callable[[Any, Any], Any]
@@ -329,6 +328,7 @@ def fit(
         if not len(batches):
             msg = f"no jets to {name}: use more events, or fewer folds"
             raise TrainingError(msg)
+    training, validation = _held(training), _held(validation)
     steps = epochs * -(-len(training) // optimizer.batch)
     step, evaluate = _steps(model, loss, optimizer, steps)
     losses: list[float] = []
@@ -336,7 +336,7 @@ def fit(
     merits: list[float] = []
     seconds: list[float] = []
     best, best_epoch, best_weights = np.inf, 0, model.get_weights()
-    validated = _in_order(validation, optimizer.batch)
+    in_order = np.arange(len(validation))
     for epoch in range(epochs):
         began = perf_counter()
         order = seeds.generator(seed, "epoch", epoch).permutation(len(training))
@@ -346,7 +346,10 @@ def fit(
             for places in _several(training, order, optimizer.batch)
         )
         losses.append(_mean(taught, training))
-        answers = [evaluate(batches) for batches in validated()]
+        answers = [
+            evaluate(_read(validation, places))
+            for places in _several(validation, in_order, optimizer.batch)
+        ]
         validation_losses.append(_mean((sums for sums, _ in answers), validation))
         if not np.isfinite(losses[-1] + validation_losses[-1]):
             msg = (
@@ -381,6 +384,22 @@ def fit(
     )
 
 
+def _held(batches: Batches) -> Batches:
+    """Return the same events, read from memory where they are few."""
+    if _values(batches) * len(batches) > _TOGETHER:
+        return batches
+    every = np.arange(len(batches))
+    readers: dict[str, Reader] = {
+        name: values.__getitem__ for name, values in batches.inputs(every).items()
+    }
+    return Batches([readers], np.zeros_like(every), every, batches.targets, batches.weights)
+
+
+def _values(batches: Batches) -> int:
+    """Return the number of input values of one event."""
+    return sum(one.size for one in batches.inputs(np.arange(1)).values())
+
+
 def _mean(sums: Iterable[Float32Array], batches: Batches) -> float:
     total = sum(float(value) for several in sums for value in several)
     return total / float(np.abs(batches.weights).sum(dtype=np.float64))
@@ -388,7 +407,7 @@ def _mean(sums: Iterable[Float32Array], batches: Batches) -> float:
 
 def _several(batches: Batches, order: IntArray, size: int) -> Iterator[IntArray]:
     """Yield the (batch, event) places of batches of events, those of full size several together."""
-    values = sum(one.size for one in batches.inputs(order[:1]).values())
+    values = _values(batches)
     whole = len(order) // size * size
     together = max(1, _TOGETHER // (max(1, values) * size)) * size
     for start in range(0, whole, together):
@@ -437,15 +456,6 @@ def _changed(
     changed, targets, weights = zip(*made, strict=True)
     inputs = {name: np.stack([one[name] for one in changed]) for name in every[0]}
     return inputs, np.stack(targets), np.stack(weights)
-
-
-def _in_order(batches: Batches, size: int) -> Callable[[], Iterable[_Batch]]:
-    """Return a function that gives all events in their order; few are read once."""
-    places = list(_several(batches, np.arange(len(batches)), size))
-    if len(places) > _KEPT:
-        return lambda: (_read(batches, own) for own in places)
-    kept = [_read(batches, own) for own in places]
-    return lambda: kept
 
 
 def _flat(outputs: Any) -> Float32Array:
