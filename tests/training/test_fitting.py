@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import itertools
 
 import numpy as np
@@ -310,6 +311,18 @@ def test_steps_of_other_backends_give_the_numbers_of_tensorflow() -> None:
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
     for first, second in zip(*trained, strict=True):
         np.testing.assert_allclose(first, second, rtol=1e-4, atol=1e-6)
+
+
+def test_a_training_leaves_no_graph_behind():
+    def graphs():
+        gc.collect()
+        return sum(type(thing).__name__ == "FuncGraph" for thing in gc.get_objects())
+
+    fitted(network(), epochs=1)
+    before = graphs()
+    for _ in range(2):
+        fitted(network(), epochs=1)
+    assert graphs() == before
 
 
 @pytest.mark.parametrize("together", [1, 16 * 130])
