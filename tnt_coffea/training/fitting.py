@@ -360,7 +360,7 @@ def fit(
             raise TrainingError(msg)
         current = validation_losses[-1]
         if merit is not None:
-            outputs = np.concatenate([_flat(given) for _, given in answers])
+            outputs = np.concatenate([_flat(outputs()) for _, outputs in answers])
             merits.append(merit(validation.targets, outputs))
             current = -merits[-1]
         if after_epoch is not None:
@@ -426,8 +426,8 @@ _Step = Callable[[_Batch], Any]
 """Function of batches to the (batch,) sums of the weighted losses."""
 
 
-_Evaluate = Callable[[_Batch], tuple[Any, Any]]
-"""Function of batches to those sums and the (batch, event, ...) outputs of the model."""
+_Evaluate = Callable[[_Batch], tuple[Any, Callable[[], Any]]]
+"""Function of batches to those sums, and to what gives the (batch, event, ...) outputs."""
 
 
 def _read(batches: Batches, places: IntArray) -> _Batch:
@@ -459,9 +459,8 @@ def _changed(
     return inputs, np.stack(targets), np.stack(weights)
 
 
-def _flat(outputs: Any) -> Float32Array:
-    values = np.asarray(outputs)
-    return values.reshape(-1, *values.shape[2:])
+def _flat(outputs: Float32Array) -> Float32Array:
+    return outputs.reshape(-1, *outputs.shape[2:])
 
 
 def _steps(
@@ -543,10 +542,12 @@ def _compiled(model: Any, loss: Loss, optimizer: Any) -> tuple[_Step, _Evaluate]
         return tf.reduce_sum(weights * loss(targets, outputs)), outputs
 
     taught, judged = compiled(step, tf.float32), compiled(evaluate, (tf.float32, tf.float32))
-    return (
-        lambda batch: taught(batch).numpy(),
-        lambda batch: tuple(values.numpy() for values in judged(batch)),
-    )
+
+    def answered(batch: _Batch) -> tuple[Any, Callable[[], Any]]:
+        sums, outputs = judged(batch)
+        return sums.numpy(), outputs.numpy
+
+    return lambda batch: taught(batch).numpy(), answered
 
 
 def moved(optimizer: Any, gradients: Sequence[Any], variables: Sequence[Any]) -> None:
@@ -599,9 +600,11 @@ def _by_keras(model: Any, loss: Loss, optimizer: Any) -> tuple[_Step, _Evaluate]
             sums.append(float(values["loss"]) * len(targets))
         return np.array(sums, np.float32)
 
-    def evaluate(batches: _Batch) -> tuple[Any, Any]:
-        outputs = [backend.array(evaluated(model, inputs)) for inputs, *_ in _each(batches)]
-        return summed(learner.test_on_batch, batches), np.stack(outputs)
+    def evaluate(batches: _Batch) -> tuple[Any, Callable[[], Any]]:
+        def outputs() -> Float32Array:
+            return np.stack([backend.array(evaluated(model, own)) for own, *_ in _each(batches)])
+
+        return summed(learner.test_on_batch, batches), outputs
 
     return partial(summed, learner.train_on_batch), evaluate
 
