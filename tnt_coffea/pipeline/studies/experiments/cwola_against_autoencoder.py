@@ -315,8 +315,8 @@ def _notes(found: Found) -> list[str]:
         + ". Intervals: 68 % of bootstrap samples of the repetitions.",
         f"S/sqrt(B) is the paper's. Before any cut and without signal the pull of the window is "
         f"{before.mean:.2f}: a fluctuation that is in every Z (the paper's was downward).",
-        "CWoLa: the better of 2 networks on each of 2 inner folds, not the best of ten on each of "
-        "four, and batches of 2048, not 20480; autoencoders: means of 4, not 20.",
+        "CWoLa: the better of 2 networks on each of four inner folds, not of ten, and batches of "
+        "2048, not 20480; autoencoders: means of 4, not 20.",
         "The number of constituents stands for that of tracks: the data have no charges.",
     ]
 
@@ -341,7 +341,7 @@ EXPERIMENT = Experiment(
             "mass_edges": _EDGES,
         },
         "fit": {"bump": {"edges": _EDGES, "max_parameters": 4}, "window": {"enabled": True}},
-        "train": {"folds": {"outer": 5, "inner": 2}},
+        "train": {"folds": {"outer": 5}},
     },
     blocks=_blocks(),
     claims=_claims,
