@@ -19,7 +19,7 @@ import numpy as np
 from tnt_coffea import seeds
 from tnt_coffea.errors import TrainingError
 from tnt_coffea.training import backend, progress
-from tnt_coffea.training.fitting import Batches, History, OptimizerSettings, moved
+from tnt_coffea.training.fitting import Batches, History, OptimizerSettings, move
 
 __all__ = ["Player", "alternate"]
 
@@ -206,7 +206,7 @@ def _step(player: Player, training: Batches, settings: OptimizerSettings) -> _St
     def step(inputs: Any, weights: Any) -> Any:
         with tf.GradientTape() as tape:
             loss = player.loss(inputs, weights)
-        moved(optimizer, tape.gradient(loss, variables), variables)
+        move(optimizer, tape.gradient(loss, variables), variables)
         return loss
 
     lowered: _Step = step

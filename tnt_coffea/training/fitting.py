@@ -37,7 +37,7 @@ __all__ = [
     "evaluated",
     "fit",
     "model_output",
-    "moved",
+    "move",
     "trimmed",
 ]
 
@@ -360,7 +360,7 @@ def fit(
             raise TrainingError(msg)
         current = validation_losses[-1]
         if merit is not None:
-            outputs = np.concatenate([_flat(outputs()) for _, outputs in answers])
+            outputs = np.concatenate([own for _, outputs in answers for own in outputs()])
             merits.append(merit(validation.targets, outputs))
             current = -merits[-1]
         if after_epoch is not None:
@@ -459,10 +459,6 @@ def _changed(
     return inputs, np.stack(targets), np.stack(weights)
 
 
-def _flat(outputs: Float32Array) -> Float32Array:
-    return outputs.reshape(-1, *outputs.shape[2:])
-
-
 def _steps(
     model: Any, loss: Loss, settings: OptimizerSettings, steps: int
 ) -> tuple[_Step, _Evaluate]:
@@ -533,7 +529,7 @@ def _compiled(model: Any, loss: Loss, optimizer: Any) -> tuple[_Step, _Evaluate]
             losses = weights * loss(targets, evaluated(model, inputs, training=True))
             mean = tf.reduce_mean(losses)
         gradients = tape.gradient(mean, model.trainable_variables)
-        moved(optimizer, gradients, model.trainable_variables)
+        move(optimizer, gradients, model.trainable_variables)
         return tf.reduce_sum(losses)
 
     def evaluate(batch: Any) -> Any:
@@ -550,7 +546,7 @@ def _compiled(model: Any, loss: Loss, optimizer: Any) -> tuple[_Step, _Evaluate]
     return lambda batch: taught(batch).numpy(), answered
 
 
-def moved(optimizer: Any, gradients: Sequence[Any], variables: Sequence[Any]) -> None:
+def move(optimizer: Any, gradients: Sequence[Any], variables: Sequence[Any]) -> None:
     """Let a Keras optimizer move variables against their gradients, in TensorFlow.
 
     `optimizer.apply` does so as well, and registers the gradient of its sum over workers for as
@@ -647,8 +643,7 @@ def outputs_of(model: Any, batches: Batches, size: int) -> Float32Array:
     """Return the (event,) or (event, output) outputs of a model, `size` events at a time."""
     every = np.arange(len(batches))
     parts = [
-        backend.array(evaluated(model, batches.inputs(own)))
-        for places in _several(batches, every, size)
-        for own in places
+        backend.array(evaluated(model, batches.inputs(every[start : start + size])))
+        for start in range(0, len(batches), size)
     ]
     return np.concatenate(parts)
